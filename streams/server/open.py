@@ -114,12 +114,11 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
         if tracing is not None:
             opened.push_async_callback(asyncio.to_thread, tracing.close)
         traces, requests = (None, None) if tracing is None else (ListTraces(tracing), RequestTraces(tracing))
-        lists = ListFollower(settings.kafka, store, listeners.tell, measures.add, patience, traces)
         erased: list[Callable[[bytes, int], None]] = [partial(forget_user, records)]
 
         async def erase(marks: Mapping[bytes, int]) -> None:
             for key, mark in marks.items():
-                await erasing.until(partial(store.remove, key, mark))
+                await erasing.until(partial(lists.remove, key, mark))
                 for remove in erased:
                     remove(key, mark)
                 listeners.tell([Change(0, key, b"", None)])
@@ -129,6 +128,9 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
         membership = Membership(settings)
         receipts = Receipts(settings.kafka, "server", lambda: membership.member_id)
         forgotten = Forgotten(settings.kafka, receipts, erase, settings.sequencer.max_future_skew_ms)
+        lists = ListFollower(
+            settings.kafka, store, listeners.tell, measures.add, patience, traces, forgotten.is_former
+        )  # fmt: skip
         reading = _Reading.of(settings, lists, shown, records, measures, receipts)
         windows = None if tracing is None else WindowTraces(tracing)
         known, ranker, model = _open_ranking(settings, shown, records, measures, forgotten, receipts, windows)

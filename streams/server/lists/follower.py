@@ -37,7 +37,16 @@ from streams.kafka.topic_reader import partition_count
 from streams.kafka.topic_specs import TOMBSTONE_RETENTION_MS
 from streams.server.lists.list_traces import ListTraces
 from streams.server.lists.patience import Found, Patience
-from streams.server.lists.store import FORM, Change, ListStore, Span, State, StoreLostError, packed_rank
+from streams.server.lists.store import (
+    FORM,
+    Change,
+    ListStore,
+    Span,
+    State,
+    StoreLostError,
+    packed_rank,
+    revision_in_rank,
+)
 from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -79,6 +88,8 @@ class ListFollower:
     count : adds to the counters ``lists_read`` and ``lists_malformed``
     patience : asks the store again while it does not answer
     traces : learns which lists are traced; None where nothing is traced
+    is_former : whether a user's list of a revision belongs to a life that is over: the store never
+        gets it, although the topic may have it until a recommender removes it
     """
 
     def __init__(
@@ -89,6 +100,7 @@ class ListFollower:
         count: Callable[[str, int], None] = lambda name, n: None,
         patience: Patience | None = None,
         traces: ListTraces | None = None,
+        is_former: Callable[[bytes, int], bool] = lambda key, revision: False,
     ) -> None:
         self._kafka = kafka
         self._store = store
@@ -97,6 +109,8 @@ class ListFollower:
         self._patience = patience or Patience()
         self._decoder = RecordDecoder(Recommendation)
         self._traces = traces
+        self._is_former = is_former
+        self._turn = asyncio.Lock()  # what is removed must not come back with a piece on its way
         self._positions: dict[int, int] = {}
         self._kept_s = -KEEP_EVERY_S
         self.progress = Progress()
@@ -166,11 +180,30 @@ class ListFollower:
             piece = records[start : start + PIECE]
             changes = [change for record in piece if (change := self._change(record)) is not None]
             span = Span(partition, self._positions.get(partition, 0), piece[-1].offset + 1)
-            await self._asked(partial(self._store.apply, span, changes))
+            await self._asked(partial(self._apply, span, changes))
             self._positions[partition] = span.end
             self._count("lists_read", len(piece))
             self._told(changes)
             await asyncio.sleep(0)
+
+    async def _apply(self, span: Span, changes: Sequence[Change]) -> None:
+        """Put changes into the store; a request to forget may have come since the last try."""
+        async with self._turn:
+            await self._store.apply(span, [one for one in changes if not self._is_of_former_life(one)])
+
+    def _is_of_former_life(self, change: Change) -> bool:
+        return change.value is not None and self._is_former(change.key, revision_in_rank(change.rank))
+
+    async def remove(self, key: bytes, mark: int) -> None:
+        """Remove a user's list of the life before a mark, after the piece that is on its way.
+
+        Raises
+        ------
+        StoreError
+            When the store does not answer.
+        """
+        async with self._turn:
+            await self._store.remove(key, mark)
 
     def _change(self, record: ConsumedRecord) -> Change | None:
         key = record.key

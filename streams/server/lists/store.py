@@ -168,6 +168,11 @@ def packed_rank(rank: Rank) -> bytes:
     return _RANK.pack(revision + 1, users_offset + 1, is_full, model_order)
 
 
+def revision_in_rank(rank: bytes) -> int:
+    """Return the revision of a packed rank."""
+    return int(_RANK.unpack(rank)[0]) - 1
+
+
 def packed_mark(mark: int) -> bytes:
     """Return the beginning of the ranks of a revision, as bytes that sort."""
     return (mark + 1).to_bytes(8, "big")

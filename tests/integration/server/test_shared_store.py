@@ -6,11 +6,13 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from streams.contract.kafka_records import OutRecord
+from streams.forgetting.read_marks import read_marks
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
 from tests.integration.lists.recommender_runs import publish
@@ -18,6 +20,8 @@ from tests.integration.server.test_serve import Running, push, put_item, serving
 from tests.unit.streams.server.lists.store_servers import StoreServer
 from tools.announcing.forgetting.ask import ask, wait
 from tools.announcing.forgetting.people import Person
+from tools.announcing.forgetting.shared_store_proof import read_shared_store
+from tools.announcing.forgetting.topics_proof import Traces
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
@@ -57,6 +61,16 @@ class Asking(threading.Thread):
             time.sleep(0.005)
 
 
+def traces_in_store(settings: Settings, valkey: StoreServer, user_id: str) -> list[tuple[str, str]]:
+    """Return what a proof finds of a user in the shared store: kind and what, each in words."""
+    traces = Traces([Person(user_id, user_id)], asyncio.run(read_marks(settings.kafka)))
+    server = replace(settings.server, serve_store=f"valkey://{valkey.address}")
+    assert asyncio.run(read_shared_store(replace(settings, server=server), traces))
+    found = traces.found.get(user_id, [])
+    assert all(valkey.address in one.place for one in found)
+    return [(one.kind, one.what) for one in found]
+
+
 def wait_for_status(server: Running, path: str, status: int) -> None:
     server.wait(lambda: server.ask(path)[0] == status)
 
@@ -87,6 +101,7 @@ def test_servers_that_share_a_store_answer_right_or_not_at_all_while_it_dies(
         for server in servers:
             wait_for_list(server, "u", "abc")
             wait_for_list(server, "w", "abc")
+        assert traces_in_store(settings, valkey, "v") == [("left", "the user's list")]
         asking = Asking(servers, "u")
         asking.start()
         valkey.stop()
@@ -108,6 +123,10 @@ def test_servers_that_share_a_store_answer_right_or_not_at_all_while_it_dies(
         asyncio.run(wait(kafka, outcome, 8))
         given = [found.stage for each in outcome.receipts.values() for found in each if found.app == "server"]
         assert given == ["done", "done"]
+        assert traces_in_store(settings, valkey, "v") == []
+        push(settings, "v", int(1000 * time.time()) + 60_000, "ac")  # the user came back
+        wait_for_list(one, "v", "ac")
+        assert traces_in_store(settings, valkey, "v") == [("new life", "the user's list")]
         asking.is_over.set()
         asking.join(30)
         assert asking.wrong == [] and asking.statuses == {200, 503}

@@ -18,8 +18,6 @@ LISTS_OF_FILES: Final = "MANIFEST-"
 #: The folder of receipts, which keep a digest of the user and no id.
 RECEIPTS: Final = "forgotten"
 MOST_IDS: Final = 1_000
-#: The mark of a user for whom there is no request: every life is to be gone.
-NEVER_MS: Final = 1 << 62
 SERVERS_NEXT: Final = "the server that uses the folder has read the request, at its next start at the latest"
 
 
@@ -84,12 +82,8 @@ def read_files(traces: Traces, folders: Iterable[Path], *, skipped: Collection[P
 def _note_copies(traces: Traces, folder: Path, stored: Mapping[bytes, Sequence[Stored]]) -> None:
     """Note what a server's store holds of each user: files may hold it compressed."""
     for person in traces.people:
-        mark = traces.marks.get(person.key, NEVER_MS)
         for what, life in stored.get(person.key, ()):
-            if life > mark:
-                traces.add(person, Found(str(folder), "new life", f"{what}, in the server's store"))
-            else:
-                traces.add(person, Found(str(folder), "left", f"{what}, in the server's store", SERVERS_NEXT))
+            traces.add_copy(person, str(folder), f"{what}, in the server's store", life, until=SERVERS_NEXT)
 
 
 def _files(folders: Iterable[Path], skipped: set[Path]) -> Iterator[Path]:

@@ -86,6 +86,19 @@ class Traces:
         """Note what was found of a user."""
         self.found.setdefault(person.given, []).append(found)
 
+    def add_copy(self, person: Person, place: str, what: str, life: int, *, until: str) -> None:
+        """Note a copy of something of a user: of a life after the request, or left.
+
+        Parameters
+        ----------
+        life : the copy's revision, or when it was written; above the mark in a later life
+        until : when a copy that is left goes
+        """
+        # without a request every life is to be gone
+        mark = self.marks.get(person.key)
+        is_later = mark is not None and life > mark
+        self.add(person, Found(place, "new life", what) if is_later else Found(place, "left", what, until))
+
 
 async def read_traces(
     kafka: KafkaSettings, traces: Traces, where: str = "", on_topic: Callable[[str], None] = lambda _topic: None

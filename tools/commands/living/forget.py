@@ -21,6 +21,7 @@ from tools.announcing.forgetting.ask import Outcome, ask, wait
 from tools.announcing.forgetting.deployments import runs_of
 from tools.announcing.forgetting.files_proof import places, read_files
 from tools.announcing.forgetting.people import Person, people_of
+from tools.announcing.forgetting.shared_store_proof import read_shared_store
 from tools.announcing.forgetting.topics_proof import Traces, read_traces
 from tools.cli import check_consent, emit, progress, say
 from tools.reports.outputs import check_writable
@@ -126,7 +127,7 @@ def _lines(outcome: Outcome) -> list[str]:
 
 def _prove(args: argparse.Namespace, settings: Settings, people: list[Person]) -> int:
     traces = Traces(people)
-    asyncio.run(_read_deployments(settings, traces))
+    has_store = asyncio.run(_read_deployments(settings, traces))
     data = [settings.sequencer.data_dir, settings.recommender.encoder_cache_dir, settings.server.serve_dir]
     data += [str(args.state_dir), *args.also]
     broker = args.state_dir / "broker"
@@ -150,12 +151,15 @@ def _prove(args: argparse.Namespace, settings: Settings, people: list[Person]) -
         "unasked": unasked,
         "left": n_left,
         "files": n_files,
+        "store": str(settings.server.store_address()) if has_store else None,
     }
-    emit(args, result, [*told, *lines, f"{end}; {counted(n_files, 'file')} read"])
+    read = f"{counted(n_files, 'file')}{' and the shared store' if has_store else ''} read"
+    emit(args, result, [*told, *lines, f"{end}; {read}"])
     return 1 if n_left else 0
 
 
-async def _read_deployments(settings: Settings, traces: Traces) -> None:
+async def _read_deployments(settings: Settings, traces: Traces) -> bool:
+    """Read the topics and the store that servers share; return whether there is such a store."""
     kafka = settings.kafka
     await prepare(kafka, "eraser")
     with progress() as bar:
@@ -173,3 +177,4 @@ async def _read_deployments(settings: Settings, traces: Traces) -> None:
             await read_traces(of_run, traces, f"run {run}: ", on_topic=show)
         traces.marks = live
     say("topics are read", style="dim")
+    return await read_shared_store(settings, traces)

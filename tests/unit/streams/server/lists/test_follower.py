@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from streams.contract.records import encode
+from streams.errors import StoreError
 from streams.server.lists.follower import MAX_FILLING_GAP_MS, MAX_GAP_MS, ListFollower, distrust
 from streams.server.lists.rocksdb_store import RocksDbStore
-from streams.server.lists.store import State
+from streams.server.lists.store import Change, Span, State
 from streams.settings.load import KafkaSettings
 from tests.unit.streams.server.served import a_list, begun
 
@@ -44,6 +46,62 @@ def test_lists_removals_and_nonsense(tmp_path: Path) -> None:
         assert await store.get(b"v") == encode(a_list("v")), "JSON is kept as msgpack"
         assert counted == {"lists_read": 5, "lists_malformed": 2} and told == [b"u", b"v", b"w"]
         assert (await store.state()).offsets == {0: 5}
+        await store.close()
+
+    asyncio.run(run())
+
+
+def test_a_list_of_a_former_life_never_enters_the_store(tmp_path: Path) -> None:
+    """The topic may still have it, and a piece may be on its way when the request comes."""
+
+    async def run() -> None:
+        store, marks = await begun(RocksDbStore(tmp_path)), {b"u": 5}
+        follower = ListFollower(
+            KafkaSettings(), store, is_former=lambda key, revision: revision <= marks.get(key, -1)
+        )  # fmt: skip
+        await follower.take(0, [record(n, key.encode(), encode(a_list(key, 5))) for n, key in enumerate("uvw")])
+        assert await store.get(b"u") is None and await store.get(b"v") is not None
+        assert (await store.state()).offsets == {0: 3}
+        await follower.take(0, [record(3, b"u", encode(a_list("u", 6)))])
+        assert await store.get(b"u") == encode(a_list("u", 6)), "the user came back"
+
+        apply, is_reached, may_go = store.apply, asyncio.Event(), asyncio.Event()
+
+        async def slow(span: Span, changes: Sequence[Change]) -> None:
+            is_reached.set()
+            await may_go.wait()
+            await apply(span, changes)
+
+        store.apply = slow  # type: ignore[method-assign]
+        taking = asyncio.create_task(follower.take(0, [record(4, b"v", encode(a_list("v", 6)))]))
+        await is_reached.wait()
+        marks[b"v"] = 9
+        removing = asyncio.create_task(follower.remove(b"v", 9))
+        await asyncio.sleep(0)
+        may_go.set()
+        await asyncio.gather(taking, removing)
+        assert await store.get(b"v") is None
+        await store.close()
+
+    asyncio.run(run())
+
+
+def test_a_piece_that_is_tried_again_lacks_the_user_who_was_forgotten_meanwhile(tmp_path: Path) -> None:
+    async def run() -> None:
+        store, marks = await begun(RocksDbStore(tmp_path)), dict[bytes, int]()
+        follower = ListFollower(
+            KafkaSettings(), store, is_former=lambda key, revision: revision <= marks.get(key, -1)
+        )  # fmt: skip
+        apply = store.apply
+
+        async def fails_once(span: Span, changes: Sequence[Change]) -> None:
+            store.apply = apply  # type: ignore[method-assign]
+            marks[b"u"] = 5
+            raise StoreError("away")
+
+        store.apply = fails_once  # type: ignore[method-assign]
+        await follower.take(0, [record(n, key.encode(), encode(a_list(key, 5))) for n, key in enumerate("uv")])
+        assert await store.get(b"u") is None and await store.get(b"v") is not None
         await store.close()
 
     asyncio.run(run())
